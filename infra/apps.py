@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class InfrastructureConfig(AppConfig):
+    name = "infra"
+    verbose_name = "Infrastructure"
