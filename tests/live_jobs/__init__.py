@@ -1,0 +1,1 @@
+"""An app of jobs for the tests of the worker itself."""
