@@ -42,6 +42,12 @@ def quick_flush() -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_pool() -> None:
+    """Two seconds are right for a request that a sender repeats, but not on a machine that runs a browser beside this."""
+    connection.settings_dict["OPTIONS"]["pool"]["timeout"] = 30
+
+
 @pytest.fixture(autouse=True)
 def whole_pool() -> Iterator[None]:
     """Go on with another pool after trouble: threads that ended with connections of theirs, or a database that was away.

@@ -65,6 +65,14 @@ def another_session() -> Iterator[psycopg.Connection]:
         yield other
 
 
+@contextmanager
+def watching_session() -> Iterator[psycopg.Connection]:
+    """A session without a transaction: within one, pg_stat_activity stays as it was when first read."""
+    with another_session() as other:
+        other.autocommit = True
+        yield other
+
+
 def statuses(responses: list[Response]) -> set[int]:
     return {response.status for response in responses}
 
@@ -126,7 +134,7 @@ def test_a_connection_that_breaks_in_the_middle_is_replaced_and_the_batch_stored
     with another_session() as other, ThreadPoolExecutor(1) as pool:
         other.execute("LOCK TABLE alerts IN SHARE MODE")
         waiting = pool.submit(busy.post, notification(alert()))
-        with another_session() as admin:
+        with watching_session() as admin:
             _terminate_the_waiting(admin)
         other.commit()
         assert statuses(waiting.result()) == {200}
@@ -160,7 +168,7 @@ def test_after_a_restart_of_the_database_it_recovers_and_counts_only_what_it_ans
 def test_the_number_of_connections_stays_flat(busy: Busy) -> None:
     for _ in range(5):
         busy.post(*[notification(alert(fingerprint=f"{number}")) for number in range(16)])
-    with another_session() as admin:
+    with watching_session() as admin:
         row = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()").fetchone()
     assert row is not None
     assert row[0] <= 18  # the pool's sixteen, this one, and the test's own
