@@ -42,22 +42,17 @@ def quick_flush() -> Iterator[None]:
     patch.undo()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def patient_pool() -> None:
-    """Two seconds are right for a request that a sender repeats, but not on a machine that runs a browser beside this."""
-    connection.settings_dict["OPTIONS"]["pool"]["timeout"] = 30
-
-
 @pytest.fixture(autouse=True)
 def whole_pool() -> Iterator[None]:
-    """Go on with another pool after trouble: threads that ended with connections of theirs, or a database that was away.
+    """Leave the next test a pool that works: some tests end its connections, and some threads end without giving theirs back.
 
-    The first never come back, and after the second a pool waits longer and longer before it tries again.
+    The pool waits a second, then two, after each dead connection that it comes upon, which is all the time a request has.
     """
     yield
     pool = connection._connection_pools.get(connection.alias)
     if pool is None:
         return
+    pool.check()
     numbers = pool.get_stats()
     trouble = any(numbers.get(name) for name in ("connections_errors", "connections_lost", "requests_errors"))
     if trouble or numbers["pool_size"] - numbers["pool_available"] > 4:
