@@ -10,11 +10,14 @@ from typing import Any
 from django.db.models import F, QuerySet
 from django.db.models.functions import Left
 
+from accounts.models import User
 from aiops.lib.links import Link, safe_link
+from incidents.forms import PRESETS
 from incidents.matching import Condition, explain_alert
 from incidents.models import Alert, AlertEvent
 
 EVENTS, EPISODES, NEIGHBOURS = 200, 10, 20
+PEOPLE = 200  # that an alert can be given to from its page
 RAW_LENGTH = 200_000  # characters of the payload that are shown
 # Labels that the list can be filtered by, and the filter's name there.
 FILTERS = {"alertname": "alert_name", "instance": "instance", "job": "job"}
@@ -89,6 +92,13 @@ class AlertDetail:
 
     def timeline(self) -> Timeline:
         return Timeline.of(self.alert)
+
+    def people(self) -> list[User]:
+        """Whom it can be given to: everybody who may sign in, by user name."""
+        return list(User.objects.filter(is_active=True).order_by("username")[:PEOPLE])
+
+    def snooze_presets(self) -> list[tuple[str, str]]:
+        return list(PRESETS.items())
 
     def conditions(self) -> list[Condition]:
         """Why the rule matched that decided."""

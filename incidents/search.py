@@ -49,7 +49,8 @@ LABELS = {
 SHOWN_COLUMNS = (
     "timestamp", "alert_name", "severity", "severity_rank", "instance", "job", "status", "starts_at", "ends_at", "heartbeat",
     "action_taken", "occurrences", "reopened", "flaps", "truncated", "unconfirmed", "analysis_state", "analyzed",
-    "acknowledged_at", "acknowledged_by__username", "acknowledged_by__full_name",
+    "acknowledged_at", "acknowledged_by__username", "acknowledged_by__full_name", "assignee__username", "assignee__full_name",
+    "snoozed_until",
 )  # fmt: skip
 
 
@@ -220,7 +221,7 @@ def _window_end(part: QuerySet[Alert]) -> Cursor | None:
 def _for_list(part: QuerySet[Alert]) -> QuerySet[Alert]:
     """Only what a row shows: labels and payloads may be large."""
     return (
-        part.select_related("acknowledged_by")
+        part.select_related("acknowledged_by", "assignee")
         .only(*SHOWN_COLUMNS)
         .annotate(analysis_head=Left(F("ai_analysis"), 1_000), summary=Left(KT("annotations_json__summary"), 300))
     )

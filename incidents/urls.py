@@ -10,6 +10,9 @@ urlpatterns = [
     path("alerts/<uuid:pk>/timeline/", views.alert_timeline, name="alert-timeline"),
     path("alerts/<uuid:pk>/acknowledge/", views.alert_acknowledge, name="alert-acknowledge"),
     path("alerts/<uuid:pk>/unacknowledge/", views.alert_unacknowledge, name="alert-unacknowledge"),
+    path("alerts/<uuid:pk>/assign/", views.alert_assign, name="alert-assign"),
+    path("alerts/<uuid:pk>/snooze/", views.alert_snooze, name="alert-snooze"),
+    path("alerts/<uuid:pk>/unsnooze/", views.alert_unsnooze, name="alert-unsnooze"),
     path("alerts/<uuid:pk>/note/", views.alert_note, name="alert-note"),
     path("alerts/<uuid:pk>/analyze/", views.alert_analyze, name="alert-analyze"),
 ]

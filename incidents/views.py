@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django import forms
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,8 +15,8 @@ from accounts.requests import PersonRequest
 from aiops.lib.pages import render_page_or
 from incidents import analysis
 from incidents.detail import AlertDetail
+from incidents.forms import AssignForm, NoteForm, SnoozeForm, problem
 from incidents.models import Alert, AlertSource
-from incidents.models.alert import NOTE_LENGTH
 from incidents.search import CHOICES, AlertSearch
 
 
@@ -46,20 +46,11 @@ def alert_list(request: PersonRequest) -> HttpResponse:
     return response
 
 
-class NoteForm(forms.Form):
-    text = forms.CharField(
-        label="Note",
-        max_length=NOTE_LENGTH,
-        widget=forms.Textarea(
-            attrs={"class": "form-control", "rows": 2, "placeholder": "What you saw, did or ruled out"}
-        ),
-        error_messages={"required": "Write something first; an empty note was not saved."},
-    )
-
-
 def _alert(pk: uuid.UUID) -> Alert:
     """Every person who is logged in may see every alert."""
-    return get_object_or_404(Alert.objects.select_related("source", "matched_rule", "acknowledged_by"), pk=pk)
+    return get_object_or_404(
+        Alert.objects.select_related("source", "matched_rule", "acknowledged_by", "assignee"), pk=pk
+    )
 
 
 def _detail(request: PersonRequest, alert: Alert, form: NoteForm) -> HttpResponse:
@@ -98,6 +89,34 @@ def alert_unacknowledge(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
     return _changed(request, alert)
 
 
+@require_POST
+@login_required
+def alert_assign(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    alert, form = _alert(pk), AssignForm(request.POST)
+    if not form.is_valid():
+        return _refused(request, alert, problem(form))
+    alert.assign(form.cleaned_data["person"], request.user)
+    return _changed(request, alert)
+
+
+@require_POST
+@login_required
+def alert_snooze(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    alert, form = _alert(pk), SnoozeForm(request.POST)
+    if not form.is_valid():
+        return _refused(request, alert, problem(form))
+    alert.snooze(form.cleaned_data["until"], request.user)
+    return _changed(request, alert)
+
+
+@require_POST
+@login_required
+def alert_unsnooze(request: PersonRequest, pk: uuid.UUID) -> HttpResponse:
+    alert = _alert(pk)
+    alert.unsnooze(request.user)
+    return _changed(request, alert)
+
+
 def _changed(request: PersonRequest, alert: Alert) -> HttpResponse:
     """The alert's head as it is now; the page's other parts hear of it by the event `alert-changed`."""
     if not request.htmx:
@@ -106,6 +125,15 @@ def _changed(request: PersonRequest, alert: Alert) -> HttpResponse:
     response = render(request, "incidents/_alert_head.html", {"alert": alert, "detail": AlertDetail(alert)})
     response["HX-Trigger"] = "alert-changed"
     return response
+
+
+def _refused(request: PersonRequest, alert: Alert, reason: str) -> HttpResponse:
+    """The head as it was, with what was wrong in words."""
+    if not request.htmx:
+        messages.error(request, reason)
+        return redirect("incidents:alert-detail", pk=alert.pk)
+    context = {"alert": alert, "detail": AlertDetail(alert), "problem": reason}
+    return render(request, "incidents/_alert_head.html", context, status=422)
 
 
 @require_POST

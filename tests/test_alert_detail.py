@@ -78,7 +78,7 @@ def test_its_number_of_queries_does_not_grow(alice_client, alice, rows: int) -> 
     page_of(alice_client, alert)  # the session's first request writes it
     with CaptureQueriesContext(connection) as queries:
         page_of(alice_client, alert)
-    assert len(queries) <= 6  # session, user, alert, timeline, episodes, group
+    assert len(queries) <= 7  # session, user, alert, people, timeline, episodes, group
 
 
 def test_one_can_take_an_alert_and_give_it_back(alice_client, bob_client, alice) -> None:

@@ -12,7 +12,7 @@ from accounts.models import User
 from incidents import analysis
 from incidents.models import Alert
 from tests import factories, story
-from tests.browser import OpenPage, browser, open_page, settled, sideways
+from tests.browser import ARTIFACTS, OpenPage, browser, open_page, settled, sideways
 from tests.live import Console, wait_until
 from tests.llm_server import ANSWER, completion, serving
 
@@ -62,6 +62,48 @@ def test_one_signs_in_finds_an_alert_and_works_on_it(open_page: OpenPage, alice:
     page.get_by_label("Account of alice").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_one_gives_an_alert_away_and_puts_it_aside_by_mouse_and_by_keyboard(
+    open_page: OpenPage, alice: User, bob: User
+) -> None:
+    alert = factories.alert()
+    page = settled(open_page(f"/alerts/{alert.pk}/", alice))
+    head = page.locator("#alert_head")
+    page.locator("#assign").click()
+    page.get_by_label("To somebody else").select_option("bob")
+    page.locator(".menu-form").get_by_role("button", name="Assign").click()
+    expect(head).to_contain_text("Assigned to bob")
+    expect(page.locator("#alert_timeline")).to_contain_text("Assigned by alice")
+
+    page.locator("#snooze").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="For 30 minutes")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(head).to_contain_text("Snoozed until")
+    page.get_by_role("button", name="End the snooze").click()
+    expect(head).not_to_contain_text("Snoozed until")
+
+    page.locator("#snooze").click()
+    page.get_by_label("Until a moment (UTC)").fill("2001-01-01T09:00")
+    page.get_by_role("button", name="Snooze until then").click()
+    expect(head.get_by_role("alert")).to_contain_text("That moment is over already")
+    alert.refresh_from_db()
+    assert (alert.assignee, alert.snoozed_until) == (bob, None)
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_the_menus_of_an_alert_stay_on_the_screen(open_page: OpenPage, alice: User, size: str) -> None:
+    page = settled(open_page(f"/alerts/{factories.alert().pk}/", alice, size=size))
+    for menu in ("assign", "snooze"):
+        page.locator(f"#{menu}").click()
+        box = page.locator(".alert-actions .menu[open] .menu-body").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= page.evaluate("innerWidth")
+        assert sideways(page) == 0
+        page.screenshot(path=str(ARTIFACTS / f"menu-{menu}-{size}.png"))
 
 
 def test_an_analysis_cites_evidence_copies_commands_and_is_followed_live(

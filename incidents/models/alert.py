@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import TYPE_CHECKING
 
@@ -161,6 +162,11 @@ class Alert(models.Model):
         return self.status == self.Status.FIRING
 
     @property
+    def is_snoozed(self) -> bool:
+        """Whether somebody asked not to be bothered with it for now. A snooze ends by itself."""
+        return self.snoozed_until is not None and self.snoozed_until > timezone.now()
+
+    @property
     def analysis_pending(self) -> bool:
         return self.analysis_state in (self.AnalysisState.QUEUED, self.AnalysisState.RUNNING)
 
@@ -187,6 +193,35 @@ class Alert(models.Model):
         self.acknowledged_at, self.acknowledged_by = None, None
         return True
 
+    def assign(self, person: User | None, user: User) -> bool:
+        """Give it to `person`, or to nobody. False, and nothing changes, where that is so already."""
+        with transaction.atomic():
+            if not Alert.objects.filter(pk=self.pk).exclude(assignee=person).update(assignee=person):
+                return False
+            kind = AlertEvent.Kind.ASSIGNED if person else AlertEvent.Kind.UNASSIGNED
+            self._happened(kind, user, f"to {person.get_full_name()}" if person else "")
+            record("assign_alert", self, alert=str(self), assignee=person.username if person else "")
+        self.assignee = person
+        return True
+
+    def snooze(self, until: dt.datetime, user: User) -> None:
+        """Put it aside until a moment in the future. It still resolves, and counts its repeats."""
+        with transaction.atomic():
+            Alert.objects.filter(pk=self.pk).update(snoozed_until=until)
+            self._happened(AlertEvent.Kind.SNOOZED, user, f"until {until.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC")
+            record("snooze_alert", self, alert=str(self), until=until.isoformat())
+        self.snoozed_until = until
+
+    def unsnooze(self, user: User) -> bool:
+        """End a snooze early. False where there is none, or it is over already."""
+        with transaction.atomic():
+            if not Alert.objects.filter(pk=self.pk, snoozed_until__gt=timezone.now()).update(snoozed_until=None):
+                return False
+            self._happened(AlertEvent.Kind.UNSNOOZED, user)
+            record("unsnooze_alert", self, alert=str(self))
+        self.snoozed_until = None
+        return True
+
     def add_note(self, user: User, text: str) -> AlertEvent:
         """Put a note of 1 to NOTE_LENGTH characters on the timeline. The audit log says that, not what, was noted."""
         with transaction.atomic():
@@ -209,6 +244,10 @@ class AlertEvent(models.Model):
         SEEN_LATE = "seen_late", "late delivery"
         ACKNOWLEDGED = "acknowledged"
         UNACKNOWLEDGED = "unacknowledged"
+        ASSIGNED = "assigned"
+        UNASSIGNED = "unassigned", "given to nobody"
+        SNOOZED = "snoozed"
+        UNSNOOZED = "unsnoozed", "snooze ended"
         NOTE = "note"
         ANALYSIS_QUEUED = "analysis_queued", "analysis asked for"
         ANALYSED = "analysed"
