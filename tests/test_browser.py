@@ -93,6 +93,49 @@ def test_one_gives_an_alert_away_and_puts_it_aside_by_mouse_and_by_keyboard(
     assert (alert.assignee, alert.snoozed_until) == (bob, None)
 
 
+def test_the_keyboard_alone_leads_from_the_list_through_an_alert(open_page: OpenPage, alice: User) -> None:
+    for name in ("First", "Second", "Third"):
+        factories.alert(labels={"alertname": name})
+    page = open_page("/alerts/", alice)
+    expect(page.locator(".row-link")).to_have_count(3)
+    shown = names(page)
+    for key, expected in (("j", shown[0]), ("j", shown[1]), ("j", shown[2]), ("j", shown[2]), ("k", shown[1])):
+        page.keyboard.press(key)
+        expect(page.locator(".row-link:focus")).to_have_text(expected)
+    page.keyboard.press("o")
+    expect(page.get_by_role("heading", name=shown[1])).to_be_visible()
+    settled(page)
+
+    page.keyboard.press("a")
+    expect(page.locator("#alert_head")).to_contain_text("alice has it")
+    page.keyboard.press("n")
+    page.keyboard.type("a note, sir, and a jar")
+    expect(page.get_by_label("Note", exact=True)).to_have_value("a note, sir, and a jar")
+    expect(page.locator("#alert_head")).to_contain_text("alice has it")
+    page.keyboard.press("Escape")
+    page.keyboard.press("s")
+    expect(page.get_by_role("button", name="For 30 minutes")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="For 30 minutes")).to_be_hidden()
+
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.screenshot(path=str(ARTIFACTS / "keys.png"))
+    page.keyboard.press("g")
+    page.keyboard.press("s")  # in the dialog they mean nothing
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    expect(page).to_have_url(re.compile(r"/servers/$"))
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    expect(page).to_have_url(re.compile(r"/alerts/$"))
+    page.keyboard.press("/")
+    page.keyboard.type("first")
+    expect(page.locator(".row-link")).to_have_count(1)
+
+
 @pytest.mark.parametrize("size", ["desk", "phone"])
 def test_the_menus_of_an_alert_stay_on_the_screen(open_page: OpenPage, alice: User, size: str) -> None:
     page = settled(open_page(f"/alerts/{factories.alert().pk}/", alice, size=size))
@@ -117,7 +160,7 @@ def test_an_analysis_cites_evidence_copies_commands_and_is_followed_live(
     expect(page.get_by_role("button", name="Copied the command of step 1")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == story.ANSWER.steps[0].command
 
-    page.get_by_role("button", name="Analyse again").click()
+    page.keyboard.press("r")
     expect(page.locator("#analysis_state")).to_contain_text("Waiting for a worker")
     expect(page.locator("#alert_timeline")).to_contain_text("Analysis asked for by alice")
     Alert.objects.filter(pk=night.analysed.pk).update(analysis_state="running", analysis_reason="")
